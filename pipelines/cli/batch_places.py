@@ -19,7 +19,7 @@ from ..request.parse import read_json
 from ..request.report import silent
 from .batch_lines import duration, say
 from .models_command import rates_file
-from .request_flags import found_in_loras
+from .request_findings import found_in_loras
 from .run_flags import worker_of
 from .terminal import agreed
 from .workers_command import add_joining_flags

@@ -1,10 +1,9 @@
-"""`wan-duet check`, `plan` and `bench`: what a run would do, need and take, without running it."""
+"""`wan-duet check` and `bench`: what a run would do and take, without running it."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -12,25 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..device.memory import DeviceMemory
-from ..errors import LoraError, RequestError
-from ..files.on_disk import write_whole
+from ..errors import RequestError
 from ..plan.expectation import Expectation, Rates, expect, expect_all, read_rates, write_rates
 from ..plan.families import Family
 from ..plan.film_plan import plans_of_film
 from ..plan.flops import SIZES, size_of
 from ..plan.gpu_expectation import GpuExpectation
-from ..plan.plan import Plan, make_plan
-from ..plan.plan_text import describe
+from ..plan.plan import make_plan
 from ..plan.planned_report import planned_report
-from ..plan.sigma_picture import picture_of_plan
-from ..progress import Silent
 from ..request.base import WanRequest
 from ..request.check import RUNNERS, check
 from ..request.comparison import check_all
 from ..request.field_case import LocalAbilities
-from ..request.kinds import class_of
 from ..request.machine_price import MachinePrices, price_here
-from ..request.media_facts import MediaFacts
 from ..request.report import Finding, Report, side_by_side
 from ..request.resolved import Resolved
 from ..request.seeds import seed_of
@@ -41,36 +34,26 @@ from .known_rates import KnownRates, known_rates
 from .machine_prices import add_machine_prices, machine_prices
 from .models_command import rates_file
 from .remote_command import add_novita_model, known_prices, novita_model
+from .request_findings import abilities_of, found_in_loras, found_in_media, found_with_model
 from .request_flags import (
     add_precision,
     add_request_flags,
-    add_residency,
-    chosen_image_model,
     chosen_model,
     family_of,
-    found_in_loras,
-    found_in_media,
-    found_in_precision,
     image_family_of,
     read_request,
-    seconds_of,
-    unfit_loras,
 )
 from .several_gpus import add_gpus, link_between, refuse_shots
 from .subcommands import add_command
-from .terminal import print_findings
 
 if TYPE_CHECKING:
-    from ..generate.memory_estimate import MemoryEstimate
-    from ..generate.phase_cost import PhaseCost
-    from ..interpolation.found_interpolators import Interpolators
     from ..loading.wan_model import WanModel
 
-__all__ = ["add_check_commands"]
+__all__ = ["add_bench_command", "add_check_command"]
 
 
-def add_check_commands(commands: Any, kind: str) -> None:
-    """Add `check`, `plan` and `bench`, with the flags of `kind`."""
+def add_check_command(commands: Any, kind: str) -> None:
+    """Add `check`, with the flags of `kind`."""
     text = "say what a runner supports, adjusts or cannot do; loads no weights"
     checked = add_command(commands, "check", _check, text)
     checked.add_argument(
@@ -86,26 +69,9 @@ def add_check_commands(commands: Any, kind: str) -> None:
     add_machine_prices(checked)
     add_request_flags(checked, kind)
 
-    text = "print all settings that a run would use; loads no weights"
-    planned = add_command(commands, "plan", _plan, text)
-    planned.add_argument("--input-size", type=_size, metavar="WxH", help="size of the input image or video")
-    add_gpus(planned)
-    add_precision(planned)
-    add_residency(planned)
-    planned.add_argument(
-        "--seconds-per-forward",
-        type=seconds_of,
-        metavar="S",
-        help="measured seconds of one forward; adds an estimate of the time",
-    )
-    planned.add_argument(
-        "--picture",
-        type=_svg,
-        metavar="OUT.svg",
-        help="also draw the noise levels, the steps of each expert and the switch between them",
-    )
-    add_request_flags(planned, kind)
 
+def add_bench_command(commands: Any, kind: str) -> None:
+    """Add `bench`, with the flags of `kind`."""
     text = "measure this machine and estimate how many seconds a request takes; does not run it"
     measured = add_command(commands, "bench", _bench, text)
     measured.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
@@ -129,55 +95,14 @@ def _runners(text: str) -> list[str]:
     return names
 
 
-def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write it as 1920x1080")
-    return int(found[1]), int(found[2])
-
-
-def _svg(text: str) -> Path:
-    if not text.lower().endswith(".svg"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no .svg file; write OUT.svg")
-    return Path(text)
-
-
-def _abilities(options: argparse.Namespace, model: WanModel | None) -> LocalAbilities:
-    """Return what the local runner can do. Without a model and a folder this does not load torch."""
-    known = LocalAbilities()
-    if model is not None or options.interpolator_folder:
-        from ..generate.local_abilities import local_abilities
-        from ..generate.required_weights import with_lightning
-        from ..weights.lora.find import LoraSources
-
-        ready = None if model is None else with_lightning(model, class_of(options.kind).task, LoraSources())
-        known = local_abilities(_interpolators(options), ready)
-    return replace(
-        known,
-        prompt_expander=options.prompt_expander is not None,
-        safety_checker=options.safety_checker is not None,
-    )
-
-
-def _interpolators(options: argparse.Namespace) -> Interpolators:
-    """Return the interpolators of the folders. Loads torch only if there are some."""
-    from ..interpolation.found_interpolators import Interpolators
-
-    if not options.interpolator_folder:
-        return Interpolators()
-    from ..interpolation.interpolator_files import find_interpolators
-
-    return find_interpolators(options.interpolator_folder)
-
-
 def _check(options: argparse.Namespace) -> int:
     """Print the report. Returns 0 when at least one of the requested runners can run the request."""
     request = read_request(options)
     here = "local" in options.on and not request.remote_only
     model = chosen_model(options) if here else None
     family = family_of(options, model) if here else None
-    image_family = image_family_of(options, chosen_image_model(options)) if here else None
-    abilities, novita = _abilities(options, model), novita_model(options, options.on)
+    image_family = image_family_of(options) if here else None
+    abilities, novita = abilities_of(options, model), novita_model(options, options.on)
     damaged, media = found_in_media(request)
     reports = check_all(
         request,
@@ -188,9 +113,7 @@ def _check(options: argparse.Namespace) -> int:
         novita,
         media,
         found=[*found_in_loras(request), *damaged],
-        found_here=[]
-        if family is None
-        else [*unfit_loras(request, model, family), *found_in_precision(request, model)],
+        found_here=[] if family is None else found_with_model(request, model, family),
         image_family=image_family,
     )
     if family is not None and not is_film(request):
@@ -300,8 +223,8 @@ def _bench(options: argparse.Namespace) -> int:
     if options.submit_file is not None:
         write_card(options.submit_file, rates, memory)
     known = known_rates(request, model)
-    image_family = image_family_of(options, chosen_image_model(options))
-    abilities = _abilities(options, model)
+    image_family = image_family_of(options)
+    abilities = abilities_of(options, model)
     report = check(request, family=family, abilities=abilities, image_family=image_family)
     expected = _expected(request, report.resolved, family, model, abilities, image_family, known.rates)
     if expected is None:
@@ -340,95 +263,3 @@ def _expected(
     if is_film(request):
         return expect_all(plans_of_film(request, family, image_family, abilities), size, rates)
     return expect(make_plan(resolved, family, seed_of(request) or 0), size, rates)
-
-
-def _plan(options: argparse.Namespace) -> int:
-    request, model = read_request(options), chosen_model(options)
-    family, seed, abilities = family_of(options, model), seed_of(request), _abilities(options, model)
-    if is_film(request):
-        return _plan_film(options, request, family, abilities)
-    whole = replace(abilities, missing_weights={})  # a plan may be looked at before its weights are there
-    damaged, measured = found_in_media(request)
-    warned = [replace(finding, status="warning") for finding in damaged]  # the same holds for its inputs
-    media = MediaFacts(size=options.input_size) if options.input_size else measured
-    found = [
-        *found_in_loras(request),
-        *unfit_loras(request, model, family),
-        *found_in_precision(request, model),
-        *warned,
-    ]
-    report = check(request, family=family, abilities=whole, media=media, found=found)
-    plan = make_plan(report.require(), family, seed or 0)
-    if options.picture is not None:
-        require_writable(options.picture)
-        write_whole(options.picture, picture_of_plan(plan))
-    text = describe(plan, seconds_per_forward=options.seconds_per_forward)
-    estimate = None if model is None else _memory_estimate(model, plan)
-    rates = known_rates(request, model).rates
-    several = estimate_on_gpus(len(options.gpus), plan, family, model, rates) if options.gpus else None
-    changes = None if model is None else _phase_cost(request, model, plan)
-    if options.json:
-        report = check(request, family=family, abilities=abilities, found=found)
-        numbers = {**plan.as_dict(), "seed": seed}  # an unset seed is drawn when the request runs
-        memory = None if estimate is None else estimate.as_dict()
-        answer = {"text": text, "plan": numbers, "report": report.as_dict(), "memory": memory}
-        if several is not None:
-            answer["expected_on_gpus"] = several.as_dict()
-        if changes is not None:
-            answer["lora_changes"] = changes.as_dict()
-        print(json.dumps(answer, indent=2, ensure_ascii=False))
-    else:
-        told = (each.text() for each in (estimate, several, changes) if each is not None)
-        print("\n".join([text, *told]))
-        print_findings(report.told)
-    return 0
-
-
-def _phase_cost(request: WanRequest, model: WanModel, plan: Plan) -> PhaseCost | None:
-    """Measure a change of LoRA strengths. None without one, or while a LoRA is not on this machine."""
-    if plan.phases is None or not plan.phases.moves:
-        return None
-    from ..embedded.toy_model import embedded_loras
-    from ..generate.phase_cost import measure_phase_cost
-    from ..generate.phase_loras import with_phase_loras
-    from ..weights.lora.find import LoraSources
-
-    sources = LoraSources(embedded=embedded_loras())
-    try:
-        attached = with_phase_loras(model, request.local, plan, sources, Silent(), allow_partial=True)
-    except LoraError:
-        return None
-    return measure_phase_cost(attached, plan, DeviceMemory())
-
-
-def _plan_film(
-    options: argparse.Namespace, request: WanRequest, family: Family, abilities: LocalAbilities
-) -> int:
-    """Print the plan of every shot."""
-    if options.gpus:
-        refuse_shots(request)
-    if options.picture is not None:
-        raise RequestError.of("--picture", "given for shots", "draw the plan of one shot as its own kind")
-    image_family = image_family_of(options, chosen_image_model(options))
-    report = check(request, family=family, abilities=abilities, image_family=image_family)
-    report.require()
-    plans = plans_of_film(request, family, image_family, abilities)
-    lines = [
-        f"shot {number}: {describe(plan, seconds_per_forward=options.seconds_per_forward)}"
-        for number, plan in enumerate(plans, 1)
-    ]
-    if options.json:
-        text, shots = "\n".join(lines), [plan.as_dict() for plan in plans]
-        print(json.dumps({"text": text, "shots": shots, "report": report.as_dict()}, indent=2))
-    else:
-        print("\n".join(lines))
-        print_findings(report.told)
-    return 0
-
-
-def _memory_estimate(model: WanModel, plan: Plan) -> MemoryEstimate:
-    from ..generate.memory_estimate import estimate_memory
-    from ..generate.phase_loras import phase_stand_ins
-
-    networks = plan.networks[plan.start_step :]
-    return estimate_memory(phase_stand_ins(model, plan), DeviceMemory(), plan.forward_shape, networks)

@@ -19,7 +19,7 @@ from ..request.kinds import KIND_NAMES, describe_kinds, json_schema
 from ..version import VERSION
 from .batch_command import add_batch_commands
 from .caches_command import add_caches_command
-from .check_commands import add_check_commands
+from .check_commands import add_bench_command, add_check_command
 from .contracts_command import add_contracts_command
 from .generate_command import add_generate_command
 from .jobs_command import add_jobs_command
@@ -27,6 +27,7 @@ from .keys_command import add_keys_command
 from .lora_command import add_lora_command
 from .media_command import add_media_command
 from .models_command import add_models_command
+from .plan_command import add_plan_command
 from .request_flags import DEFAULT_KIND
 from .serve_command import add_clients_command, add_serve_command
 from .subcommands import add_command
@@ -61,7 +62,9 @@ def _parser(kind: str) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_generate_command(commands, kind)
     add_batch_commands(commands, kind)
-    add_check_commands(commands, kind)
+    add_check_command(commands, kind)
+    add_plan_command(commands, kind)
+    add_bench_command(commands, kind)
     add_command(commands, "kinds", _kinds, "list the kinds of request")
     schema = add_command(commands, "schema", _schema, "print the JSON Schema of a kind")
     schema.add_argument("kind", choices=list(KIND_NAMES), metavar="KIND")

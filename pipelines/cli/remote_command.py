@@ -14,7 +14,7 @@ from ..request.check import RUNNERS
 from ..request.novita_words import NOVITA_MODELS, NovitaModel
 from ..request.shots import is_film
 from ..video.output import BOUGHT_SUFFIXES, require_known_suffix, require_suffix
-from .request_flags import found_in_loras
+from .request_findings import found_in_loras
 from .subcommands import add_folder, folder_of
 from .terminal import TerminalProgress, print_findings
 

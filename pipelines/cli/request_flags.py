@@ -11,18 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..device.precision import PRECISIONS
-from ..embedded.toy_model import TOY, TOY_IMAGE, embedded_loras
+from ..embedded.toy_model import TOY, TOY_IMAGE
 from ..errors import RequestError
 from ..kernels.kernel_names import COMPILER
 from ..plan.families import Family, default_family
 from ..plan.presets import PRESETS, with_preset
 from ..request.base import WanRequest
-from ..request.field_rows import LOCAL, media_named
+from ..request.field_rows import LOCAL
 from ..request.flags import add_flags, values_of_flags
 from ..request.kinds import class_of
-from ..request.media_facts import NOTHING_KNOWN, MediaFacts
 from ..request.parse import parse, read_json, with_local
-from ..request.report import Finding
 from ..request.seeds_of_count import one_per_seed
 from ..request.shots_request import SHOTS
 from .subcommands import add_interpolator_folders
@@ -40,15 +38,11 @@ __all__ = [
     "chosen_image_model",
     "chosen_model",
     "family_of",
-    "found_in_loras",
-    "found_in_media",
-    "found_in_precision",
     "image_family_of",
     "load_chosen",
     "read_request",
     "read_requests",
     "seconds_of",
-    "unfit_loras",
     "with_flags",
 ]
 
@@ -266,58 +260,11 @@ def family_of(options: argparse.Namespace, model: WanModel | None) -> Family:
     return default_family(class_of(options.kind).task) if model is None else model.family
 
 
-def image_family_of(options: argparse.Namespace, image_model: WanModel | None) -> Family | None:
+def image_family_of(options: argparse.Namespace) -> Family | None:
     """Return the family of shots from an image. None: that of the other shots."""
-    if image_model is not None:
+    if (image_model := chosen_image_model(options)) is not None:
         return image_model.family
     return default_family("image-to-video") if options.kind == SHOTS and options.model is None else None
-
-
-def found_in_loras(request: WanRequest) -> list[Finding]:
-    """Return what the LoRA files of a request say of themselves. Loads torch only if there are some."""
-    if not _has_loras(request):
-        return []
-    from ..generate.lora_findings import lora_findings
-    from ..weights.lora.find import LoraSources
-
-    return lora_findings(request, LoraSources(embedded=embedded_loras()))
-
-
-def unfit_loras(request: WanRequest, model: WanModel | None, family: Family) -> list[Finding]:
-    """Return which LoRA files do not fit the model here. Loads torch only if there are some."""
-    if not _has_loras(request):
-        return []
-    from ..generate.lora_findings import fit_findings
-    from ..weights.lora.find import LoraSources
-
-    return fit_findings(request, LoraSources(embedded=embedded_loras()), model, family)
-
-
-def found_in_precision(request: WanRequest, model: WanModel | None) -> list[Finding]:
-    """Return what a model that is to compute on stored numbers does with its formats on this device."""
-    if model is None or model.precision != "stored":
-        return []
-    from ..device.memory import DeviceMemory
-    from ..generate.stored_findings import expected_stored_findings
-    from ..weights.lora.find import LoraSources
-
-    sources = LoraSources(embedded=embedded_loras())
-    return expected_stored_findings(model, request, sources, DeviceMemory().device)
-
-
-def _has_loras(request: WanRequest) -> bool:
-    local = request.local
-    of_phases = () if local is None else (*local.loras_per_stage, *(one.loras for one in local.phases))
-    return bool(getattr(request, "loras", None) or any(of_phases))
-
-
-def found_in_media(request: WanRequest) -> tuple[list[Finding], MediaFacts]:
-    """Return what is wrong with input files, and their facts. Loads torch only if there are some."""
-    if not media_named(dict(request)):
-        return [], NOTHING_KNOWN
-    from ..generate.media_inputs import media_findings
-
-    return media_findings(request)
 
 
 def _refuse_parts_alone(options: argparse.Namespace) -> None:

@@ -45,7 +45,7 @@ ELSEWHERE = {
     ("request/overlap_latents.py", "overlap_findings", 0): "tests/generate/test_film_latents.py",
     ("request/overlap_latents.py", "_hints", 0): "tests/request/test_overlap_latents.py",
     # Only a plan without its inputs says what it assumes.
-    ("cli/check_commands.py", "_plan", 0): "tests/cli/test_check_files.py",
+    ("cli/plan_command.py", "_plan", 0): "tests/cli/test_check_files.py",
 }
 
 
