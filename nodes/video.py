@@ -68,9 +68,9 @@ class WanDuetDecode(io.ComfyNode):
     def execute(cls, model: AnyModel, latent: Any) -> io.NodeOutput:
         import torch
 
+        from ..pipelines.generate.frame_stages import decode
         from ..pipelines.generate.memory_estimate import frame_size
         from ..pipelines.generate.render import with_tile_fallback
-        from ..pipelines.generate.stages import decode
         from ..pipelines.sampling.chained import left_in_decoded
         from ..pipelines.video.frames import to_image
 

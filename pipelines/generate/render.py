@@ -34,8 +34,8 @@ from ..video.latent_file import LatentFile, write_latents
 from ..video.more_frames import Interpolator
 from ..video.probe import VideoFacts, probe, verify
 from ..video.video_format import FormatWish
+from .frame_stages import decode
 from .memory_estimate import frame_size, vae_tiling
-from .stages import decode
 
 __all__ = [
     "FrameCheck",

@@ -8,9 +8,9 @@ from torch import Tensor
 from ..loading.host_model import has_whole_vae
 from ..parallel.rank_group import RankGroup
 from ..request.result_formats import CODECS_OF
+from .frame_stages import decode
 from .memory_estimate import vae_tiling
 from .prepared_run import Run
-from .stages import decode
 
 __all__ = ["decoding_group", "help_decoding"]
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ..loading.host_model import has_whole_vae
 from ..video.frame_stream import close
+from .frame_stages import decode
 from .memory_estimate import vae_tiling
 from .prepared_run import Run
-from .stages import decode
 
 __all__ = ["decode_shot", "ending_of"]
 

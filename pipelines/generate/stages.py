@@ -1,4 +1,4 @@
-"""The stages of a local run as functions: encode text, sample, decode.
+"""The stages of a local run as functions: encode text, sample. `frame_stages` has those of the VAE.
 
 `sampled_latents` chains them and the building-block nodes call them one by one, so both give the same bits.
 """
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -15,14 +15,11 @@ from torch import Tensor
 from ..device.memory import Memory, compute_dtype
 from ..errors import ModelError, RequestError, SamplingError
 from ..kernels.choices import FloatChoices
-from ..loading.host_model import HostModel, has_whole_vae
 from ..loading.wan_model import WanModel
 from ..networks.expert import expert_kind
 from ..networks.text_encoder import EncodedPrompt, TextEncoder, load_text_encoder, text_encoder_bytes
 from ..parallel.gpu_world import GpuRanks
 from ..parallel.guidance_pair import guidance_pair
-from ..parallel.rank_group import RankGroup
-from ..parallel.row_share import RowShare
 from ..plan.context_windows import at_once
 from ..progress import Progress
 from ..request.prompt_weights import PromptSyntax, is_plain
@@ -35,17 +32,12 @@ from ..sampling.step_cache import StepCache
 from ..sampling.windowed_experts import WindowedExperts, WindowProgress
 from ..streaming.executor import Executor
 from ..streaming.residency import Residency
-from ..vae.decode import stream_decode
-from ..vae.encode import stream_encode
-from ..vae.latent_space import denormalise, load_model_vae, normalise
-from ..vae.standalone import HasVae
-from ..vae.tiles import Tiling
-from ..video.frame_stream import close
+from ..vae.latent_space import denormalise, normalise
 from .conditions import require_channels
 from .gpu_choice import require_one_device
-from .memory_estimate import chunk_tokens, estimate_memory, frame_size, vae_working_bytes
+from .memory_estimate import chunk_tokens, estimate_memory
 
-__all__ = ["PURE_NOISE_FROM", "decode", "encode", "encode_prompts", "float_choices", "sample"]
+__all__ = ["PURE_NOISE_FROM", "encode_prompts", "float_choices", "require_finite_values", "sample"]
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +70,7 @@ def encode_prompts(
 def _encode(
     model: WanModel, prompts: Sequence[str], memory: Memory, progress: Progress, syntax: PromptSyntax
 ) -> list[EncodedPrompt]:
+    # A function of its own: its encoder is gone when the caller releases the memory.
     dtype = compute_dtype(model.precision, memory, "text_encoder")
     length = model.family.text_length
     recipe, working = model.text_encoder, text_encoder_bytes(model.text_encoder.config, length)
@@ -94,7 +87,7 @@ def _encode(
             )
             known = encoder.encode_weighted(prompt) if weighted else encoder.encode(prompt)
             _require_readable(model, known)
-            _check_finite(text_encoder=known.embeddings)
+            require_finite_values(text_encoder=known.embeddings)
             model.prompts.keep(key, known)
         encoded.append(known)
         progress.advance(len(encoded))
@@ -144,11 +137,10 @@ def sample(
     schedule, latents, noise, kept = sampling.schedule, start.latents, start.noise, start.kept
     _check_latents(model, latents, noise)
     require_channels(model, prompts, latents, kept)
-    _check_finite(latents=latents, positive=prompts.positive.text)
-    if prompts.negative is not None:
-        _check_finite(negative=prompts.negative.text)
-    if prompts.avoided is not None:
-        _check_finite(nag_negative=prompts.avoided)
+    negative = None if prompts.negative is None else prompts.negative.text
+    require_finite_values(
+        latents=latents, positive=prompts.positive.text, negative=negative, nag_negative=prompts.avoided
+    )
     for expert in dict.fromkeys(schedule.experts):
         if expert not in model.experts:
             raise ModelError(
@@ -226,79 +218,6 @@ def sample(
     return finished if kept is None else torch.where(_by_frame(kept), latents, finished)
 
 
-def encode(
-    model: HasVae,
-    frames: Iterator[Tensor],
-    latent_shape: Sequence[int],
-    memory: Memory,
-    progress: Progress,
-    *,
-    tiling: Tiling | None = None,
-) -> Tensor:
-    """Encode `frames` (3, H, W) in [-1, 1]. Returns latents (1, C, T, H/8, W/8) in VAE space, float32, CPU.
-
-    latent_shape: (..., T, H/8, W/8) of the result.
-    tiling:       encode in tiles; None encodes whole frames. See `memory_estimate.vae_tiling`.
-    """
-    if has_whole_vae(model):
-        return _encode_whole(model, frames, latent_shape)
-    memory = memory.for_part("vae")
-    try:
-        return _encode_frames(model, frames, latent_shape, memory, progress, tiling)
-    finally:
-        close(frames)
-        memory.release()
-
-
-def _encode_whole(model: HostModel, frames: Iterator[Tensor], latent_shape: Sequence[int]) -> Tensor:
-    """Encode all frames at once, by a VAE that only the host can run."""
-    shown = torch.stack([frame.movedim(0, -1) for frame in frames]).float()
-    latents = model.networks.encode_whole((shown + 1) / 2)
-    if tuple(latents.shape[-3:]) != tuple(latent_shape[-3:]):
-        raise ModelError(
-            f"vae: {model.whole_vae} encodes to {tuple(latents.shape[-3:])}, but this run needs "
-            f"{tuple(latent_shape[-3:])}; connect a Wan VAE"
-        )
-    _check_finite(input=latents)
-    return latents
-
-
-def _decode_whole(model: HostModel, latents: Tensor, frames: int | None) -> Iterator[Tensor]:
-    """Decode all frames at once, by a VAE that only the host can run."""
-    images = model.networks.decode_whole(latents)
-    width, height = frame_size(model, latents.shape)
-    wanted = (latents.shape[2] - 1) * model.family.vae_stride[0] + 1, height, width
-    if tuple(images.shape[:3]) != wanted:
-        raise ModelError(
-            f"vae: {model.whole_vae} decodes to {tuple(images.shape[:3])} frames, rows and columns, but this "
-            f"run needs {wanted}; connect a Wan VAE"
-        )
-    for image in images[:frames]:
-        yield image.movedim(-1, 0) * 2 - 1
-
-
-def _encode_frames(
-    model: HasVae,
-    frames: Iterator[Tensor],
-    latent_shape: Sequence[int],
-    memory: Memory,
-    progress: Progress,
-    tiling: Tiling | None,
-) -> Tensor:
-    progress.begin("input", latent_shape[-3], "latent frames")
-    dtype = compute_dtype(model.precision, memory, "vae")
-    working = vae_working_bytes(model, "decode", latent_shape, dtype, tiling)  # encoding takes less
-    vae = load_model_vae(model, dtype, memory, progress.check, working)
-    done: list[Tensor] = []
-    for latent in stream_encode(vae, frames, tiling=tiling):
-        progress.check()
-        done.append(latent.float().cpu())
-        progress.advance(len(done))
-    latents = torch.stack(done, 1)[None]
-    _check_finite(input=latents)
-    return latents
-
-
 def float_choices(model: WanModel, latent_shape: Sequence[int], memory: Memory) -> FloatChoices:
     """Choose the kernels for the experts of `model`: those the user asked for, else the fastest.
 
@@ -310,50 +229,6 @@ def float_choices(model: WanModel, latent_shape: Sequence[int], memory: Memory) 
         head_width=int(next(iter(model.experts.values())).config.get("attention_head_dim", 128)),
         chunk_tokens=chunk_tokens(model, latent_shape, memory),
     )
-
-
-def decode(
-    model: HasVae,
-    latents: Tensor,
-    memory: Memory,
-    progress: Progress,
-    *,
-    frames: int | None = None,
-    tiling: Tiling | None = None,
-    group: RankGroup | None = None,
-) -> Iterator[Tensor]:
-    """Decode `latents` (1, C, T, H/8, W/8) in VAE space. Yields frames (3, H, W) in [-1, 1].
-
-    frames: stop after so many frames; None decodes all.
-    tiling: decode in tiles; None decodes whole frames. See `memory_estimate.vae_tiling`.
-    group:  the ranks that decode whole frames together, each of which calls this; see `stream_decode`.
-
-    Loads the VAE at the first frame and unloads it when the iterator ends or is closed.
-    """
-    if has_whole_vae(model):
-        yield from _decode_whole(model, latents, frames)
-        return
-    memory = memory.for_part("vae")
-    try:
-        yield from _decode(model, latents, memory, progress, frames, tiling, group)
-    finally:
-        memory.release()
-
-
-def _decode(
-    model: HasVae,
-    latents: Tensor,
-    memory: Memory,
-    progress: Progress,
-    frames: int | None,
-    tiling: Tiling | None,
-    group: RankGroup | None,
-) -> Iterator[Tensor]:
-    dtype = compute_dtype(model.precision, memory, "vae")
-    working = vae_working_bytes(model, "decode", latents.shape, dtype, tiling)
-    rows = None if group is None else RowShare(group, latents.shape[-2])
-    vae = load_model_vae(model, dtype, memory, progress.check, working, rows)
-    yield from stream_decode(vae, latents, frames=frames, tiling=tiling)
 
 
 def _check_latents(model: WanModel, latents: Tensor, noise: Tensor | None) -> None:
@@ -381,10 +256,10 @@ def _check_latents(model: WanModel, latents: Tensor, noise: Tensor | None) -> No
         )
 
 
-def _check_finite(**tensors: Tensor) -> None:
+def require_finite_values(**tensors: Tensor | None) -> None:
     """Raise SamplingError when a tensor contains NaN or Inf. Its keyword names it in the message."""
     for name, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
+        if tensor is not None and not bool(torch.isfinite(tensor).all()):
             raise SamplingError(
                 f"{name.replace('_', ' ')}: contains NaN or Inf. Check the node or file that produced it, or "
                 "set precision to fp32."

@@ -12,9 +12,10 @@ from ..progress import Progress
 from ..request.timing import input_fps
 from ..vae.standalone import HasVae
 from ..video.clip import clip_frames, frames_of_image
+from .frame_stages import encode
 from .prepared_run import Run
 from .render import with_tile_fallback
-from .stages import PURE_NOISE_FROM, encode
+from .stages import PURE_NOISE_FROM
 
 __all__ = ["encode_with_tile_fallback", "input_latents"]
 

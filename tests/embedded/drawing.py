@@ -15,7 +15,8 @@ from plans import plan_of
 from tools.train_embedded.grammar import Scene, held_out_scenes, prompt_of, random_scene
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.embedded.detector import Seen, look_at
-from wan_duet.pipelines.generate.stages import decode, encode_prompts, sample
+from wan_duet.pipelines.generate.frame_stages import decode
+from wan_duet.pipelines.generate.stages import encode_prompts, sample
 from wan_duet.pipelines.loading.wan_model import WanModel
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import t2v_request

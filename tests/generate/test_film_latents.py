@@ -16,10 +16,10 @@ from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.errors import RequestError
 from wan_duet.pipelines.generate import film_run, sampled_latents
 from wan_duet.pipelines.generate.conditions import ImageConditions
+from wan_duet.pipelines.generate.frame_stages import encode
 from wan_duet.pipelines.generate.local_worker import LocalWorker
 from wan_duet.pipelines.generate.prepared_run import Run
 from wan_duet.pipelines.generate.result import Result
-from wan_duet.pipelines.generate.stages import encode
 from wan_duet.pipelines.generate.start_images import conditions_of
 from wan_duet.pipelines.interpolation.found_interpolators import Interpolators
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model

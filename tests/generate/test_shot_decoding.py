@@ -11,9 +11,9 @@ from smaller import smaller
 from torch import Tensor
 
 from wan_duet.pipelines.device.memory import DeviceMemory
+from wan_duet.pipelines.generate.frame_stages import decode
 from wan_duet.pipelines.generate.prepared_run import Run
 from wan_duet.pipelines.generate.shot_decoding import decode_shot, ending_of
-from wan_duet.pipelines.generate.stages import decode
 from wan_duet.pipelines.loading.wan_model import load_model
 from wan_duet.pipelines.progress import Silent
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.embedded.toy_model import toy_folder
 from wan_duet.pipelines.errors import ModelError
-from wan_duet.pipelines.generate.stages import decode
+from wan_duet.pipelines.generate.frame_stages import decode
 from wan_duet.pipelines.loading.wan_model import load_model
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.vae.latent_space import load_vae

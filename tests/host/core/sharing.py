@@ -21,7 +21,8 @@ from comfy.cli_args import args
 from comfy.model_patcher import ModelPatcher
 from pack.nodes.host_memory import HostMemory
 from pack.pipelines.device.ram import free_ram, total_ram
-from pack.pipelines.generate.stages import decode, sample
+from pack.pipelines.generate.frame_stages import decode
+from pack.pipelines.generate.stages import sample
 from pack.pipelines.loading.wan_model import load_model
 from pack.pipelines.progress import Silent
 from pack.pipelines.sampling.engine import Condition, Prompts
