@@ -13,16 +13,13 @@ from typing import TYPE_CHECKING, Any
 from ..device.memory import DeviceMemory
 from ..errors import RequestError
 from ..plan.expectation import Expectation, Rates, expect, expect_all, read_rates, write_rates
-from ..plan.families import Family
 from ..plan.film_plan import plans_of_film
 from ..plan.flops import SIZES, size_of
 from ..plan.gpu_expectation import GpuExpectation
 from ..plan.plan import make_plan
 from ..plan.planned_report import planned_report
-from ..request.base import WanRequest
 from ..request.check import RUNNERS, check
 from ..request.comparison import check_all
-from ..request.field_case import LocalAbilities
 from ..request.machine_price import MachinePrices, price_here
 from ..request.report import Finding, Report, side_by_side
 from ..request.resolved import Resolved
@@ -34,15 +31,15 @@ from .known_rates import KnownRates, known_rates
 from .machine_prices import add_machine_prices, machine_prices
 from .models_command import rates_file
 from .remote_command import add_novita_model, known_prices, novita_model
-from .request_findings import abilities_of, found_in_loras, found_in_media, found_with_model
-from .request_flags import (
-    add_precision,
-    add_request_flags,
-    chosen_model,
-    family_of,
-    image_family_of,
-    read_request,
+from .request_findings import (
+    RequestHere,
+    abilities_of,
+    found_in_loras,
+    found_in_media,
+    found_with_model,
+    request_here,
 )
+from .request_flags import add_precision, add_request_flags, read_request
 from .several_gpus import add_gpus, link_between, refuse_shots
 from .subcommands import add_command
 
@@ -98,39 +95,36 @@ def _runners(text: str) -> list[str]:
 def _check(options: argparse.Namespace) -> int:
     """Print the report. Returns 0 when at least one of the requested runners can run the request."""
     request = read_request(options)
-    here = "local" in options.on and not request.remote_only
-    model = chosen_model(options) if here else None
-    family = family_of(options, model) if here else None
-    image_family = image_family_of(options) if here else None
-    abilities, novita = abilities_of(options, model), novita_model(options, options.on)
+    here = request_here(options, request) if "local" in options.on and not request.remote_only else None
+    novita = novita_model(options, options.on)
     damaged, media = found_in_media(request)
     reports = check_all(
         request,
         options.on,
-        family,
-        abilities,
+        None if here is None else here.family,
+        abilities_of(options, None) if here is None else here.abilities,
         known_prices(),
         novita,
         media,
         found=[*found_in_loras(request), *damaged],
-        found_here=[] if family is None else found_with_model(request, model, family),
-        image_family=image_family,
+        found_here=[] if here is None else found_with_model(here),
+        image_family=None if here is None else here.image_family,
     )
-    if family is not None and not is_film(request):
-        reports = _changed_here(reports, partial(planned_report, family=family))
+    if here is not None and not is_film(request):
+        reports = _changed_here(reports, partial(planned_report, family=here.family))
     if options.precision is not None:
         reports = [one if one.runner == "local" else _without_precision(one, options) for one in reports]
-    known = known_rates(request, model) if here else KnownRates(None)
-    expected = None
-    if family is not None:
-        resolved = _local(reports).resolved
-        expected = _expected(request, resolved, family, model, abilities, image_family, known.rates)
+    known = KnownRates(None) if here is None else known_rates(request, here.model)
+    expected = several = None
+    if here is not None:
+        resolved = next(report for report in reports if report.runner == "local").resolved
+        expected = _expected(here, resolved, known.rates)
+        several = _several(options, here, resolved, known.rates)
     if expected is not None:
         reports = _changed_here(reports, partial(replace, expected_s=expected.total_s))
     if prices := machine_prices(options, known.rates):
         reports = _changed_here(reports, partial(_priced, rates=known.rates, prices=prices))
-    several = None if family is None else _several(options, request, family, model, reports, known.rates)
-    formats, stored_as = _stored_as(model)
+    formats, stored_as = _stored_as(None if here is None else here.model)
     if options.json:
         here_alone: dict[str, Any] = {}
         if formats:
@@ -151,20 +145,14 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _several(
-    options: argparse.Namespace,
-    request: WanRequest,
-    family: Family,
-    model: WanModel | None,
-    reports: Sequence[Report],
-    rates: Rates | None,
+    options: argparse.Namespace, here: RequestHere, resolved: Resolved | None, rates: Rates | None
 ) -> GpuExpectation | None:
     """Estimate the time on options.gpus. Raises RequestError for what several devices cannot do."""
-    resolved = _local(reports).resolved
     if not options.gpus or resolved is None:
         return None
-    refuse_shots(request)
-    plan = make_plan(resolved, family, seed_of(request) or 0)
-    return estimate_on_gpus(len(options.gpus), plan, family, model, rates)
+    refuse_shots(here.request)
+    plan = make_plan(resolved, here.family, seed_of(here.request) or 0)
+    return estimate_on_gpus(len(options.gpus), plan, here.family, here.model, rates)
 
 
 def _without_precision(report: Report, options: argparse.Namespace) -> Report:
@@ -191,10 +179,6 @@ def _times(expected: Expectation | None, known: KnownRates, several: GpuExpectat
         yield several.text()
 
 
-def _local(reports: Sequence[Report]) -> Report:
-    return next(report for report in reports if report.runner == "local")
-
-
 def _changed_here(reports: Sequence[Report], change: Callable[[Report], Report]) -> list[Report]:
     """Return the reports with that of this machine changed."""
     return [change(one) if one.runner == "local" else one for one in reports]
@@ -210,9 +194,8 @@ def _bench(options: argparse.Namespace) -> int:
     from ..kernels.rates import measure_rates
     from ..networks.card_record import write_card
 
-    request, model = read_request(options), chosen_model(options)
-    device = options.gpus[0] if options.gpus else options.device
-    family, memory = family_of(options, model), DeviceMemory(device)
+    here = request_here(options, read_request(options))
+    memory = DeviceMemory(options.gpus[0] if options.gpus else options.device)
     if options.submit_file is not None:
         require_writable(options.submit_file)
     before = read_rates(rates_file())
@@ -222,16 +205,18 @@ def _bench(options: argparse.Namespace) -> int:
     write_rates(rates_file(), rates)
     if options.submit_file is not None:
         write_card(options.submit_file, rates, memory)
-    known = known_rates(request, model)
-    image_family = image_family_of(options)
-    abilities = abilities_of(options, model)
-    report = check(request, family=family, abilities=abilities, image_family=image_family)
-    expected = _expected(request, report.resolved, family, model, abilities, image_family, known.rates)
+    known, resolved = (
+        known_rates(here.request, here.model),
+        check(
+            here.request, family=here.family, abilities=here.abilities, image_family=here.image_family
+        ).resolved,
+    )
+    expected = _expected(here, resolved, known.rates)
     if expected is None:
         raise RequestError.of(
-            "--kind", f"{family.name} cannot run this request", "use `wan-duet check` to see why"
+            "--kind", f"{here.family.name} cannot run this request", "use `wan-duet check` to see why"
         )
-    several = _several(options, request, family, model, [report], known.rates)
+    several = _several(options, here, resolved, known.rates)
     prices = machine_prices(options, rates)
     cost = price_here(expected.total_s, rates.measured_on, prices) if prices else None
     if options.json:
@@ -247,19 +232,13 @@ def _bench(options: argparse.Namespace) -> int:
     return 0
 
 
-def _expected(
-    request: WanRequest,
-    resolved: Resolved | None,
-    family: Family,
-    model: WanModel | None,
-    abilities: LocalAbilities,
-    image_family: Family | None,
-    rates: Rates | None,
-) -> Expectation | None:
+def _expected(here: RequestHere, resolved: Resolved | None, rates: Rates | None) -> Expectation | None:
     """Estimate the time. Returns None when this machine was not measured or cannot run the request."""
+    model, family = here.model, here.family
     size = SIZES.get(family.name) if model is None else size_of(model.experts["high"].config)
     if rates is None or size is None or resolved is None:
         return None
-    if is_film(request):
-        return expect_all(plans_of_film(request, family, image_family, abilities), size, rates)
-    return expect(make_plan(resolved, family, seed_of(request) or 0), size, rates)
+    if is_film(here.request):
+        plans = plans_of_film(here.request, family, here.image_family, here.abilities)
+        return expect_all(plans, size, rates)
+    return expect(make_plan(resolved, family, seed_of(here.request) or 0), size, rates)

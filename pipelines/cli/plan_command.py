@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from ..device.memory import DeviceMemory
 from ..errors import LoraError, RequestError
 from ..files.on_disk import write_whole
-from ..plan.families import Family
 from ..plan.film_plan import plans_of_film
 from ..plan.plan import Plan, make_plan
 from ..plan.plan_text import describe
@@ -20,24 +19,14 @@ from ..plan.sigma_picture import picture_of_plan
 from ..progress import Silent
 from ..request.base import WanRequest
 from ..request.check import check
-from ..request.field_case import LocalAbilities
 from ..request.media_facts import MediaFacts
 from ..request.seeds import seed_of
 from ..request.shots import is_film
 from ..video.output import require_writable
 from .gpu_estimate import estimate_on_gpus
 from .known_rates import known_rates
-from .request_findings import abilities_of, found_in_loras, found_in_media, found_with_model
-from .request_flags import (
-    add_precision,
-    add_request_flags,
-    add_residency,
-    chosen_model,
-    family_of,
-    image_family_of,
-    read_request,
-    seconds_of,
-)
+from .request_findings import RequestHere, found_in_loras, found_in_media, found_with_model, request_here
+from .request_flags import add_precision, add_request_flags, add_residency, read_request, seconds_of
 from .several_gpus import add_gpus, refuse_shots
 from .subcommands import add_command
 from .terminal import print_findings
@@ -87,15 +76,17 @@ def _svg(text: str) -> Path:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    request, model = read_request(options), chosen_model(options)
-    family, seed, abilities = family_of(options, model), seed_of(request), abilities_of(options, model)
+    here = request_here(options, read_request(options))
+    request, model, family, seed = here.request, here.model, here.family, seed_of(here.request)
     if is_film(request):
-        return _plan_film(options, request, family, abilities)
-    whole = replace(abilities, missing_weights={})  # a plan may be looked at before its weights are there
+        return _plan_film(options, here)
+    whole = replace(
+        here.abilities, missing_weights={}
+    )  # a plan may be looked at before its weights are there
     damaged, measured = found_in_media(request)
     warned = [replace(finding, status="warning") for finding in damaged]  # the same holds for its inputs
     media = MediaFacts(size=options.input_size) if options.input_size else measured
-    found = [*found_in_loras(request), *found_with_model(request, model, family), *warned]
+    found = [*found_in_loras(request), *found_with_model(here), *warned]
     report = check(request, family=family, abilities=whole, media=media, found=found)
     plan = make_plan(report.require(), family, seed or 0)
     if options.picture is not None:
@@ -107,7 +98,7 @@ def _plan(options: argparse.Namespace) -> int:
     several = estimate_on_gpus(len(options.gpus), plan, family, model, rates) if options.gpus else None
     changes = None if model is None else _phase_cost(request, model, plan)
     if options.json:
-        report = check(request, family=family, abilities=abilities, found=found)
+        report = check(request, family=family, abilities=here.abilities, found=found)
         numbers = {**plan.as_dict(), "seed": seed}  # an unset seed is drawn when the request runs
         memory = None if estimate is None else estimate.as_dict()
         answer = {"text": text, "plan": numbers, "report": report.as_dict(), "memory": memory}
@@ -140,18 +131,15 @@ def _phase_cost(request: WanRequest, model: WanModel, plan: Plan) -> PhaseCost |
     return measure_phase_cost(attached, plan, DeviceMemory())
 
 
-def _plan_film(
-    options: argparse.Namespace, request: WanRequest, family: Family, abilities: LocalAbilities
-) -> int:
+def _plan_film(options: argparse.Namespace, here: RequestHere) -> int:
     """Print the plan of every shot."""
     if options.gpus:
-        refuse_shots(request)
+        refuse_shots(here.request)
     if options.picture is not None:
         raise RequestError.of("--picture", "given for shots", "draw the plan of one shot as its own kind")
-    image_family = image_family_of(options)
-    report = check(request, family=family, abilities=abilities, image_family=image_family)
+    report = check(here.request, family=here.family, abilities=here.abilities, image_family=here.image_family)
     report.require()
-    plans = plans_of_film(request, family, image_family, abilities)
+    plans = plans_of_film(here.request, here.family, here.image_family, here.abilities)
     lines = [
         f"shot {number}: {describe(plan, seconds_per_forward=options.seconds_per_forward)}"
         for number, plan in enumerate(plans, 1)

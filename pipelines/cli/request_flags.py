@@ -14,7 +14,7 @@ from ..device.precision import PRECISIONS
 from ..embedded.toy_model import TOY, TOY_IMAGE
 from ..errors import RequestError
 from ..kernels.kernel_names import COMPILER
-from ..plan.families import Family, default_family
+from ..plan.families import Family
 from ..plan.presets import PRESETS, with_preset
 from ..request.base import WanRequest
 from ..request.field_rows import LOCAL
@@ -37,8 +37,6 @@ __all__ = [
     "add_residency",
     "chosen_image_model",
     "chosen_model",
-    "family_of",
-    "image_family_of",
     "load_chosen",
     "read_request",
     "read_requests",
@@ -253,18 +251,6 @@ def chosen_model(options: argparse.Namespace) -> WanModel | None:
         _refuse_parts_alone(options)
         return None
     return load_chosen(options, options.model, getattr(options, "precision", None))
-
-
-def family_of(options: argparse.Namespace, model: WanModel | None) -> Family:
-    """Return the family of --model, or without one the usual family of the kind."""
-    return default_family(class_of(options.kind).task) if model is None else model.family
-
-
-def image_family_of(options: argparse.Namespace) -> Family | None:
-    """Return the family of shots from an image. None: that of the other shots."""
-    if (image_model := chosen_image_model(options)) is not None:
-        return image_model.family
-    return default_family("image-to-video") if options.kind == SHOTS and options.model is None else None
 
 
 def _refuse_parts_alone(options: argparse.Namespace) -> None:
