@@ -80,9 +80,8 @@ def _plan(options: argparse.Namespace) -> int:
     request, model, family, seed = here.request, here.model, here.family, seed_of(here.request)
     if is_film(request):
         return _plan_film(options, here)
-    whole = replace(
-        here.abilities, missing_weights={}
-    )  # a plan may be looked at before its weights are there
+    # A plan may be looked at before its weights are there.
+    whole = replace(here.abilities, missing_weights={})
     damaged, measured = found_in_media(request)
     warned = [replace(finding, status="warning") for finding in damaged]  # the same holds for its inputs
     media = MediaFacts(size=options.input_size) if options.input_size else measured

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ..errors import RequestError
@@ -19,7 +19,7 @@ Sizes = Mapping[str, Mapping[str, tuple[int, int]]]  # {tier: {aspect ratio: (wi
 DISTILLED_TASKS = ("turbo-text-to-video", "turbo-image-to-video", "small-distill", "small-fast-video")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Family:
     """What a plan must know about a model.
 
@@ -46,10 +46,10 @@ class Family:
     """
 
     name: str
-    experts: int
-    boundary: float | None
+    experts: int = 1
+    boundary: float | None = None
     default_shift: float
-    default_fps: int
+    default_fps: int = 16
     tasks: frozenset[str]
     sizes: Sizes
     source: str
@@ -102,7 +102,7 @@ _SIZES: Sizes = {
 }
 # The 5B works in multiples of 32, so its 720p is 704 lines (SUPPORTED_SIZES of the official code).
 _SIZES_5B: Sizes = {**_SIZES, "720p": {"16:9": (1280, 704), "9:16": (704, 1280), "1:1": (960, 960)}}
-_TOY: Mapping[str, tuple[int, int]] = {"16:9": (112, 64), "9:16": (64, 112), "1:1": (64, 64)}
+_TOY_SIZES: Mapping[str, tuple[int, int]] = {"16:9": (112, 64), "9:16": (64, 112), "1:1": (64, 64)}
 
 _TEXT = frozenset({"text-to-video"})
 _TEXT_A14B = _TEXT | {
@@ -123,6 +123,31 @@ _SMALL = frozenset(
     }
 )
 
+_TEXT_21_14B = Family(
+    name="wan2.1-t2v-14b",
+    default_shift=5.0,
+    tasks=_TEXT_21,
+    sizes=_SIZES,
+    source="Wan-Video/Wan2.1 wan/configs/wan_t2v_14B.py and generate.py",
+    steps=50,
+    guidance=(5.0,),
+    mag_cache=True,
+)
+_TOY = Family(
+    name="toy",
+    experts=2,
+    boundary=0.875,
+    default_shift=5.0,
+    tasks=_TEXT | {"text-to-image", "image-to-image", "video-to-video", "legacy-text-to-video"},
+    sizes=dict.fromkeys(_SIZES, _TOY_SIZES),
+    source="the embedded model of this package",
+    hidden_width=256,
+    native_frames=17,
+    trained_frames=17,
+    own_sizes=True,
+    mag_cache=True,
+)
+
 # The first one that can do a task is the one that the task was made for.
 FAMILIES: dict[str, Family] = {
     family.name: family
@@ -132,7 +157,6 @@ FAMILIES: dict[str, Family] = {
             experts=2,
             boundary=0.875,
             default_shift=12.0,
-            default_fps=16,
             tasks=_TEXT_A14B,
             sizes=_SIZES,
             source="Wan-Video/Wan2.2 wan/configs/wan_t2v_A14B.py",
@@ -145,7 +169,6 @@ FAMILIES: dict[str, Family] = {
             experts=2,
             boundary=0.9,
             default_shift=5.0,
-            default_fps=16,
             tasks=frozenset({"image-to-video", "turbo-image-to-video"}),
             sizes=_SIZES,
             image_form="channels",
@@ -157,10 +180,7 @@ FAMILIES: dict[str, Family] = {
         ),
         Family(
             name="wan2.2-s2v-14b",
-            experts=1,
-            boundary=None,
             default_shift=3.0,
-            default_fps=16,
             tasks=frozenset({"speech-to-video"}),
             sizes=_SIZES,
             source="Wan-Video/Wan2.2 wan/configs/wan_s2v_14B.py",
@@ -171,8 +191,6 @@ FAMILIES: dict[str, Family] = {
         ),
         Family(
             name="wan2.2-ti2v-5b",
-            experts=1,
-            boundary=None,
             default_shift=5.0,
             default_fps=24,
             tasks=_SMALL | _TEXT | {"image-to-video"},
@@ -188,39 +206,16 @@ FAMILIES: dict[str, Family] = {
             guidance=(5.0,),
             mag_cache=True,
         ),
-        Family(
-            name="wan2.1-t2v-14b",
-            experts=1,
-            boundary=None,
-            default_shift=5.0,
-            default_fps=16,
-            tasks=_TEXT_21,
-            sizes=_SIZES,
-            source="Wan-Video/Wan2.1 wan/configs/wan_t2v_14B.py and generate.py",
-            steps=50,
-            guidance=(5.0,),
-            mag_cache=True,
-        ),
-        Family(
+        _TEXT_21_14B,
+        replace(
+            _TEXT_21_14B,
             name="wan2.1-t2v-1.3b",
-            experts=1,
-            boundary=None,
-            default_shift=5.0,
-            default_fps=16,
-            tasks=_TEXT_21,
             hidden_width=1536,
-            sizes=_SIZES,
             source="Wan-Video/Wan2.1 wan/configs/wan_t2v_1_3B.py and generate.py",
-            steps=50,
-            guidance=(5.0,),
-            mag_cache=True,
         ),
         Family(
             name="wan2.1-i2v-14b",
-            experts=1,
-            boundary=None,
             default_shift=5.0,
-            default_fps=16,
             tasks=frozenset({"image-to-video"}),
             sizes=_SIZES,
             image_form="channels",
@@ -234,10 +229,7 @@ FAMILIES: dict[str, Family] = {
         ),
         Family(
             name="wan2.1-flf2v-14b",  # the same network, but its image embedding counts two pictures
-            experts=1,
-            boundary=None,
             default_shift=16.0,
-            default_fps=16,
             tasks=frozenset({"image-to-video"}),
             sizes=_SIZES,
             image_form="channels",
@@ -248,52 +240,29 @@ FAMILIES: dict[str, Family] = {
             steps=50,
             guidance=(5.0,),
         ),
-        Family(
-            name="toy",
-            experts=2,
-            boundary=0.875,
-            default_shift=5.0,
-            default_fps=16,
-            tasks=_TEXT | {"text-to-image", "image-to-image", "video-to-video", "legacy-text-to-video"},
-            sizes=dict.fromkeys(_SIZES, _TOY),
-            source="the embedded model of this package",
-            hidden_width=256,
-            native_frames=17,
-            trained_frames=17,
-            own_sizes=True,
-            mag_cache=True,
-        ),
-        Family(
+        _TOY,
+        replace(
+            _TOY,
             name="toy-image",
-            experts=2,
             boundary=0.9,
-            default_shift=5.0,
-            default_fps=16,
             tasks=frozenset({"image-to-video"}),
-            sizes=dict.fromkeys(_SIZES, _TOY),
-            source="the embedded model of this package",
-            hidden_width=256,
-            native_frames=17,
-            trained_frames=17,
-            own_sizes=True,
             image_form="channels",
             end_image="may",
+            mag_cache=False,
         ),
-        Family(
+        replace(
+            _TOY,
             name="toy-speech",
             experts=1,
             boundary=None,
             default_shift=3.0,
-            default_fps=16,
             tasks=frozenset({"speech-to-video"}),
-            sizes=dict.fromkeys(_SIZES, _TOY),
-            source="the embedded model of this package",
             hidden_width=128,
             native_frames=20,
             trained_frames=20,
-            own_sizes=True,
             needs_audio=True,
             negative_prompt=SPEECH,
+            mag_cache=False,
         ),
     )
 }
