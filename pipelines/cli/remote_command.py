@@ -19,14 +19,10 @@ from .subcommands import add_folder, folder_of
 from .terminal import TerminalProgress, print_findings
 
 if TYPE_CHECKING:
-    from ..remote.fal import Fal
     from ..remote.job_record import Job, Order
-    from ..remote.novita import Novita
     from ..remote.payload import Prepared
-    from ..remote.remote_thread import RemoteThread
     from ..remote.settings import Addresses
     from ..remote.spending import Spending
-    from ..remote.spending_limits import SpendingLimits
     from ..request.base import WanRequest
     from ..request.prices import PriceTable
 
@@ -109,7 +105,7 @@ def generate_remotely(request: WanRequest, options: argparse.Namespace) -> int:
     from ..remote.cheapest import cheapest
     from ..remote.experience import known_spending
     from ..remote.order import order_for
-    from .remote_terminal import open_account
+    from .remote_terminal import buy_and_follow, open_account, print_job
 
     _refuse(options, _LOCAL, "leave it out: the provider has its own")
     require_known_suffix(options.output, BOUGHT_SUFFIXES)
@@ -134,8 +130,9 @@ def generate_remotely(request: WanRequest, options: argparse.Namespace) -> int:
     print(f"price: {order.price.text()}", file=sys.stderr)
     with open_account(options.on, folder, _addresses(options, folder)) as (thread, account):
         thread.resume([account])  # what a former command left open comes home, if there is time
-        job = _bought(thread, account, order, prepared, spending.limits, options)
-    _print(job, as_json=options.json)
+        job = buy_and_follow(thread, account, order, prepared, spending.limits, options)
+    about = {"video": job.file_path, "seed": job.seed, "prompt": job.prompt}
+    print_job(job, about, as_json=options.json)
     return 0
 
 
@@ -145,7 +142,7 @@ def _generate_film(
     """Buy the shots of `request` one after another, and write one video."""
     from ..remote.film_order import FILMS, OrderTerms, film_order
     from ..remote.film_purchase import buy_film
-    from .remote_terminal import open_account
+    from .remote_terminal import buy_and_follow, open_account
 
     require_suffix(options.output, "mp4")
     terms = OrderTerms(options.on, spending.prices, model, found=found_in_loras)
@@ -157,7 +154,7 @@ def _generate_film(
 
         def buy(number: int, order: Order, prepared: Prepared) -> Job:
             print(f"shot {number + 1} of {len(film.shots)}: {order.price.text()}", file=sys.stderr)
-            return _bought(thread, account, order, prepared, spending.limits, options)
+            return buy_and_follow(thread, account, order, prepared, spending.limits, options)
 
         bought = buy_film(
             film,
@@ -170,34 +167,6 @@ def _generate_film(
     answer = {"video": str(bought.path), "receipt": bought.receipt}
     print(json.dumps(answer, indent=2, ensure_ascii=False) if options.json else bought.path)
     return 0
-
-
-def _bought(
-    thread: RemoteThread,
-    account: Fal | Novita,
-    order: Order,
-    prepared: Prepared,
-    limits: SpendingLimits,
-    options: argparse.Namespace,
-) -> Job:
-    """Buy an order, or find it bought, and return its job when the file is there."""
-    from ..remote.order import uploading
-    from .remote_terminal import NewsLine, follow
-
-    line = NewsLine(sys.stderr)
-    ticket = thread.buy(
-        order,
-        account,
-        limits=limits,
-        prepare=uploading(prepared, account),
-        on_event=line,
-        reuse=not options.no_reuse,
-        resubmit=options.resubmit,
-    )
-    try:
-        return follow(ticket, sys.stderr)
-    finally:
-        line.end()
 
 
 def _refuse(options: argparse.Namespace, names: tuple[str, ...], fix: str) -> None:
@@ -214,19 +183,3 @@ def _addresses(options: argparse.Namespace, folder: Path) -> Addresses:
     if options.provider_url is None:
         return addresses
     return addresses.at(options.on, options.provider_url, allow_loopback=options.allow_loopback)
-
-
-def _print(job: Job, *, as_json: bool) -> None:
-    if not as_json:
-        print(job.file_path)
-        return
-    from ..remote.remote_receipt import remote_receipt
-
-    answer = {
-        "video": job.file_path,
-        "seed": job.seed,
-        "prompt": job.prompt,
-        "job": job.job_id,
-        "receipt": remote_receipt(job),
-    }
-    print(json.dumps(answer, indent=2, ensure_ascii=False))

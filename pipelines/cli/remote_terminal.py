@@ -1,24 +1,31 @@
-"""Shows a remote job in a terminal, and cancels it on Ctrl-C."""
+"""Buys a remote job and shows it in a terminal. Ctrl-C cancels it."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import logging
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from ..errors import RemoteError
 from ..remote.accounts import account_at
 from ..remote.fal import Fal
 from ..remote.job_event import JobEvent
-from ..remote.job_record import Job
+from ..remote.job_record import Job, Order
 from ..remote.novita import Novita
+from ..remote.order import uploading
+from ..remote.payload import Prepared
+from ..remote.remote_receipt import remote_receipt
 from ..remote.remote_thread import RemoteThread, Ticket
 from ..remote.settings import Addresses
+from ..remote.spending_limits import SpendingLimits
 
-__all__ = ["NewsLine", "follow", "open_account"]
+__all__ = ["NewsLine", "buy_and_follow", "follow", "open_account", "print_job"]
 
 _POLL_S = 0.5  # how often the wait is interrupted; else Windows would not deliver Ctrl-C
 _CANCEL_S = 10.0  # how long Ctrl-C waits for the provider before the rest is left to the next start
@@ -64,6 +71,40 @@ def open_account(
             thread.run(account.close())
     finally:
         thread.close()
+
+
+def buy_and_follow(
+    thread: RemoteThread,
+    account: Fal | Novita,
+    order: Order,
+    prepared: Prepared,
+    limits: SpendingLimits,
+    options: argparse.Namespace,
+) -> Job:
+    """Buy an order, or find it bought, and return its job when the file is there."""
+    line = NewsLine(sys.stderr)
+    ticket = thread.buy(
+        order,
+        account,
+        limits=limits,
+        prepare=uploading(prepared, account),
+        on_event=line,
+        reuse=not options.no_reuse,
+        resubmit=options.resubmit,
+    )
+    try:
+        return follow(ticket, sys.stderr)
+    finally:
+        line.end()
+
+
+def print_job(job: Job, about: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print the file of a job; as JSON what is to be said `about` it, its id and its receipt."""
+    if not as_json:
+        print(job.file_path)
+        return
+    answer = {**about, "job": job.job_id, "receipt": remote_receipt(job)}
+    print(json.dumps(answer, indent=2, ensure_ascii=False))
 
 
 def follow(ticket: Ticket, stream: TextIO, wait: Callable[..., object] = futures.wait) -> Job:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import RequestError
 from ..request.flags import add_row_flags, values_of_flags
 from ..request.kinds import TRAININGS, training_table
 from .subcommands import add_command, add_folder, folder_of
 from .terminal import agreed
-
-if TYPE_CHECKING:
-    from ..remote.job_record import Job
 
 __all__ = ["add_train_command"]
 
@@ -55,11 +51,10 @@ def add_train_command(commands: Any) -> None:
 
 def _train(options: argparse.Namespace) -> int:
     from ..remote.experience import known_spending
-    from ..remote.order import uploading
     from ..remote.settings import read_addresses
     from ..remote.training import training_order, without_deadline
     from ..remote.training_data import read_dataset
-    from .remote_terminal import NewsLine, follow, open_account
+    from .remote_terminal import buy_and_follow, open_account, print_job
 
     folder = folder_of(options)
     spending = known_spending(folder)
@@ -73,22 +68,10 @@ def _train(options: argparse.Namespace) -> int:
         if not agreed("Upload the dataset to fal, and train for this price?", yes=options.yes):
             print("Nothing was uploaded or bought.", file=sys.stderr)
             return 1
-        line = NewsLine(sys.stderr)
+        limits = without_deadline(spending.limits)
         with open_account("fal", folder, read_addresses(folder)) as (thread, account):
-            ticket = thread.buy(
-                order,
-                account,
-                limits=without_deadline(spending.limits),
-                prepare=uploading(prepared, account),
-                on_event=line,
-                reuse=not options.no_reuse,
-                resubmit=options.resubmit,
-            )
-            try:
-                job = follow(ticket, sys.stderr)
-            finally:
-                line.end()
-    _print(job, as_json=options.json)
+            job = buy_and_follow(thread, account, order, prepared, limits, options)
+    print_job(job, {"lora": job.file_path}, as_json=options.json)
     return 0
 
 
@@ -97,13 +80,3 @@ def _usual_place(dataset: Path, model: str) -> Path:
     if not comfyui:
         raise RequestError.of("--output", "not given", "give -o OUT.safetensors, or set COMFYUI_PATH")
     return Path(comfyui) / "models" / "loras" / f"{dataset.expanduser().resolve().stem}-{model}.safetensors"
-
-
-def _print(job: Job, *, as_json: bool) -> None:
-    if not as_json:
-        print(job.file_path)
-        return
-    from ..remote.remote_receipt import remote_receipt
-
-    answer = {"lora": job.file_path, "job": job.job_id, "receipt": remote_receipt(job)}
-    print(json.dumps(answer, indent=2, ensure_ascii=False))
