@@ -16,7 +16,8 @@ from .prepared_run import Run
 
 __all__ = ["decode_shot", "ending_of"]
 
-# Latent frames. All of the shot before would change no frame of the embedded VAE by more than 0.1 of 255.
+# Latent frames. With all nine of a drawn ball, a frame of the embedded VAE would differ by 0.07 levels of 255
+# on average, and a pixel by 2. With random latents it is 0.5, and 4.5.
 _HISTORY = 4
 
 
