@@ -38,6 +38,11 @@ __all__ = ["RUNNERS", "check"]
 
 RUNNERS = ("local", "fal", "novita")
 
+_BY_NODES_ONLY = (
+    "requests cannot run it; sample it with Wan Duet Two-Stage Sampler and the conditioning of ComfyUI's own "
+    "node (for VACE that is WanVaceToVideo, which takes the last frames of a video too), or"
+)
+
 
 def check(
     request: WanRequest,
@@ -158,9 +163,9 @@ def _wrong_model(
     if family is None:
         return
     if request.task not in family.tasks:
-        can = ", ".join(sorted(family.tasks)) or "what the building blocks do with ComfyUI's conditioning"
         others = " or ".join(family.able_to(request.task)) or "another model"
-        reason = f"it cannot do {request.task}, only {can}; load {others}"
+        can = f"it cannot do {request.task}, only {', '.join(sorted(family.tasks))}"
+        reason = f"{f'{can};' if family.tasks else _BY_NODES_ONLY} load {others}"
         yield Finding("model", "impossible", family.name, None, reason)
     elif request.task in abilities.missing_weights:
         yield Finding("model", "impossible", family.name, None, abilities.missing_weights[request.task])

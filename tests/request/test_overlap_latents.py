@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from wan_duet.pipelines.loading.host_family import HostFacts, family_of_host
 from wan_duet.pipelines.plan.families import FAMILIES
 from wan_duet.pipelines.request import check, parse
 
@@ -42,3 +43,14 @@ def test_a_provider_refuses_it_by_name(runner: str) -> None:
 def test_a_lora_whose_name_asks_for_it_is_a_hint() -> None:
     assert told(loras=PRO) == {"shots[1].loras": "warning"}
     assert told(loras=[{"path": "svi_shot.safetensors"}]) == {}
+
+
+@pytest.mark.parametrize("join", ["continue", "overlap 5"])
+def test_a_vace_model_of_comfyui_is_refused_with_what_works(join: str) -> None:
+    vace, _ = family_of_host({"high": HostFacts("WAN21_Vace", channels=16, inputs=16, width=5120)})
+    request = parse("shots", {"storyboard": f"17f: a fox | 17f {join}: it jumps"})
+    report = check(request, family=FAMILIES["wan2.2-t2v-a14b"], image_family=vace)
+    (refused,) = (one for one in report.findings if one.status == "impossible")
+    assert (refused.field, refused.asked) == ("model", "WAN21_Vace")
+    assert refused.reason.startswith("requests cannot run it; sample it with Wan Duet Two-Stage Sampler")
+    assert "WanVaceToVideo, which takes the last frames of a video too), or load wan2.2-i2v" in refused.reason
