@@ -79,6 +79,31 @@ def test_processes_of_torchrun_are_known_by_their_environment() -> None:
     assert not started_by_torchrun({"RANK": "0", "WORLD_SIZE": "2"})
 
 
+@pytest.mark.parametrize(("gpus", "expected"), [(True, ("cuda:0", "cuda:1")), (False, ("cpu", "cpu"))])
+def test_processes_of_torchrun_take_the_gpus_of_their_machine(
+    gpus: bool, expected: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from wan_duet.pipelines.parallel import gpu_world
+
+    class JoinedError(Exception):
+        """Ends the command where it joins the others."""
+
+    def join(rank: int, devices: tuple[str, ...], store: object) -> None:
+        raise JoinedError(rank, devices)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus)
+    monkeypatch.setattr(gpu_world, "join_world", join)
+    for name, value in {"RANK": 1, "WORLD_SIZE": 4, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "1")
+    with pytest.raises(JoinedError) as raised:
+        main([*PICTURE, "-o", str(tmp_path / "a.png")])
+    assert raised.value.args == (1, expected * 2)
+
+
 @pytest.mark.parametrize("command", ["check", "plan"])
 def test_what_several_devices_are_worth_is_told_once_they_were_measured(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -29,7 +29,7 @@ MODEL_NODE = {"WanDuetLoadModel": {"input": {"required": {"model": [["toy"], {"d
 
 @dataclass
 class FakeComfyUI:
-    """Answers as ComfyUI does. ends: "success", or the message of an error; "never"; "forgets" the job."""
+    """Answers as ComfyUI does. ends: "success", an error, "never", "later"; "forgets" the job."""
 
     folder: Path
     ends: str = "success"
@@ -37,6 +37,7 @@ class FakeComfyUI:
     prompts: list[dict[str, Any]] = field(default_factory=list)
     cancelled: list[Any] = field(default_factory=list)
     uploads: list[bytes] = field(default_factory=list)
+    looks: int = 0
 
     def __post_init__(self) -> None:
         fake = self
@@ -66,9 +67,12 @@ class FakeComfyUI:
         if asked.path.startswith("/object_info"):
             return MODEL_NODE
         if asked.path.startswith("/history"):
+            if self.ends == "later":
+                self.looks += 1
+                return {} if self.looks < 3 else {asked.path.split("/")[-1]: self.entry()}
             return {} if self.ends in ("never", "forgets") else {asked.path.split("/")[-1]: self.entry()}
         if asked.path == "/queue":
-            running = [[0, f"job-{len(self.prompts)}"]] if self.ends == "never" else []
+            running = [[0, f"job-{len(self.prompts)}"]] if self.ends in ("never", "later") else []
             return {"queue_running": running, "queue_pending": []}
         name = parse_qs(asked.query)["filename"][0]
         if not name.endswith(".json"):
@@ -78,7 +82,7 @@ class FakeComfyUI:
         return {"seed": seed, "frames_sha256": "f", "file": file_entry(self.folder / "whole.mp4")}
 
     def entry(self) -> dict[str, Any]:
-        if self.ends != "success":
+        if self.ends not in ("success", "later"):
             data = {"node_type": "WanDuetRunLocal", "node_id": "run", "exception_message": self.ends}
             return {"status": {"status_str": "error", "messages": [["execution_error", data]]}}
         prefix = Path(self.prompts[-1]["run"]["inputs"]["filename_prefix"])
@@ -123,6 +127,16 @@ def test_a_row_is_a_job_and_its_file_comes_with_its_receipt(tmp_path: Path, comf
     assert prompt["run"]["inputs"]["request"] == ["wan duet request", 0]
     assert prompt["run"]["inputs"]["filename_prefix"] == "wan-duet-batch/row-3"
     assert prompt["model"]["inputs"]["model"] == "toy"
+
+
+def test_a_job_that_takes_its_time_is_waited_for(tmp_path: Path, comfyui: FakeComfyUI) -> None:
+    comfyui.ends, beats = "later", []
+    assert ComfyPlace(comfyui.url, "toy").make(task(tmp_path, beat=lambda: beats.append(1))).path.exists()
+    assert len(beats) >= 2
+
+
+def test_a_comfyui_that_says_nothing_has_lost_its_row_within_a_minute_and_not_at_once() -> None:
+    assert 10 <= ComfyPlace("http://127.0.0.1:9", "toy").lease_s <= 60
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from wan_duet.pipelines.errors import MediaError, WorkerAbsentError, WorkerLostError
+from wan_duet.pipelines.fleet import crew
 from wan_duet.pipelines.fleet.batch_run import BatchResult
 from wan_duet.pipelines.fleet.retries import FailedAttemptError
 from wan_duet.pipelines.fleet.row_journal import JournalRow, RowJournal
@@ -226,3 +229,42 @@ def test_a_stop_closes_the_workers_and_lets_their_rows_wait(tmp_path: Path, out:
     assert sorted(states) == ["done", "waiting"]
     assert paint(rows, out).done == 2
     assert_whole(out, 2)
+
+
+class Silent(Remote):
+    """Says nothing until it is closed."""
+
+    def __init__(self, clock: Clock, step_s: float) -> None:
+        super().__init__("silent", self._wait)
+        self.clock, self.step_s, self.ended = clock, step_s, threading.Event()
+
+    def _wait(self, task: Task) -> None:
+        while not self.ended.wait(0.02):
+            self.clock.now += self.step_s
+
+    def close(self) -> None:
+        super().close()
+        self.ended.set()
+
+
+def test_a_silent_worker_is_waited_for_some_minutes_when_there_is_no_other(tmp_path: Path, out: Path) -> None:
+    clock = Clock()
+    with pytest.raises(WorkerLostError, match="every worker is lost, and 1 rows wait"):
+        paint(batch(tmp_path, "1"), out, [Silent(clock, 5.0)], clock=clock)
+    assert 600 <= clock.now < 3600
+
+
+@pytest.mark.parametrize(("asleep_s", "attempt"), [(7.0, 1), (0.0, 2)])
+def test_after_a_sleep_of_this_process_nobody_is_taken_for_lost(
+    asleep_s: float, attempt: int, tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, slept = Clock(), Clock()
+    monkeypatch.setattr(crew, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + slept.now))
+
+    def sleeps(task: Task) -> None:
+        if task.attempt == 1:
+            clock.now, slept.now = LEASE_S + 1, asleep_s
+            time.sleep(1.5)  # the watch looks twice a second
+
+    assert paint(batch(tmp_path, "1"), out, [Remote("a", sleeps), Remote("b", sleeps)], clock=clock).done == 1
+    assert [line["attempt"] for line in manifest(out)] == [attempt]

@@ -126,14 +126,14 @@ def test_failed_rows_wait_again_and_those_that_are_not_done_are_cancelled(tmp_pa
 def test_the_money_of_bought_rows_comes_from_their_receipts(tmp_path: Path) -> None:
     out = make(tmp_path / "out", "a", "b", "c", painter=Painter(name="fal-1", place="fal"))
     assert (only(tmp_path)["usd"], only(tmp_path)["rows_of_unknown_price"]) == (0, 3)
-    for name, estimate, charged in (("00001", 0.5, 0.2), ("00002", 0.3, None)):
+    for name, estimate, charged in (("00001", 0.5, 0.23456), ("00002", 0.3, None)):
         price = {"estimate": "", "estimate_usd": estimate, "charged_usd": charged}
         (out / f"{name}.json").write_text(json.dumps({"price": price}))
     with closing(open_batch(out)) as journal:
         for row in journal.rows():  # they were made again
             journal._set(row.number, line=row.line)
     told = only(tmp_path)
-    assert (told["usd"], told["rows_of_unknown_price"]) == (0.5, 1)
+    assert (told["usd"], told["rows_of_unknown_price"]) == (0.5346, 1)
 
 
 def test_a_journal_that_cannot_be_read_is_told_beside_the_others(tmp_path: Path) -> None:
