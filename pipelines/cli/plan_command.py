@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,13 +144,23 @@ def _plan_film(options: argparse.Namespace, here: RequestHere) -> int:
         f"shot {number}: {describe(plan, seconds_per_forward=options.seconds_per_forward)}"
         for number, plan in enumerate(plans, 1)
     ]
+    estimates = _memory_of_shots(here, plans)
     if options.json:
         text, shots = "\n".join(lines), [plan.as_dict() for plan in plans]
-        print(json.dumps({"text": text, "shots": shots, "report": report.as_dict()}, indent=2))
+        memory = [estimate.as_dict() for estimate in estimates]
+        answer = {"text": text, "shots": shots, "report": report.as_dict(), "memory": memory}
+        print(json.dumps(answer, indent=2))
     else:
-        print("\n".join(lines))
+        told = (f"shot {number}: {estimate.text()}" for number, estimate in enumerate(estimates, 1))
+        print("\n".join([*lines, *told]))
         print_findings(report.told)
     return 0
+
+
+def _memory_of_shots(here: RequestHere, plans: Sequence[Plan]) -> list[MemoryEstimate]:
+    """Return the estimate for each shot. Empty where no model is chosen."""
+    models = {model.family.name: model for model in (here.image_model, here.model) if model is not None}
+    return [_memory_estimate(models[plan.family], plan) for plan in plans if plan.family in models]
 
 
 def _memory_estimate(model: WanModel, plan: Plan) -> MemoryEstimate:

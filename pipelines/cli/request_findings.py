@@ -37,6 +37,7 @@ class RequestHere:
 
     family:       of the model; without one the usual family of the kind.
     image_family: of shots from an image; None: that of the other shots.
+    image_model:  the model of such shots, where it is one of its own.
     """
 
     request: WanRequest
@@ -44,6 +45,7 @@ class RequestHere:
     family: Family
     image_family: Family | None
     abilities: LocalAbilities
+    image_model: WanModel | None = None
 
 
 def request_here(options: argparse.Namespace, request: WanRequest) -> RequestHere:
@@ -53,7 +55,7 @@ def request_here(options: argparse.Namespace, request: WanRequest) -> RequestHer
     image_family = None if image_model is None else image_model.family
     if image_model is None and options.kind == SHOTS and options.model is None:
         image_family = default_family("image-to-video")
-    return RequestHere(request, model, family, image_family, abilities_of(options, model))
+    return RequestHere(request, model, family, image_family, abilities_of(options, model), image_model)
 
 
 def found_in_loras(request: WanRequest) -> list[Finding]:

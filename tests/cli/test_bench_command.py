@@ -46,6 +46,18 @@ def test_shots_are_checked_and_planned_without_a_model(capsys: pytest.CaptureFix
     assert "shots has no preset official" in capsys.readouterr().err
 
 
+def test_the_memory_of_each_shot_is_told_before(capsys: pytest.CaptureFixture[str]) -> None:
+    film = ["--kind", "shots", "--model", "toy", "--storyboard", "17f: a | 17f continue: b"]
+    assert main(["plan", *film]) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if ": memory on " in line]
+    assert [line[:8] for line in told] == ["shot 1: ", "shot 2: "]
+    assert main(["plan", *film, "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)["memory"]
+    weights = [stage["weights_bytes"] for each in (first, second) for stage in each["stages"]]
+    assert all(weights)
+    assert first["stages"][1]["weights_bytes"] < second["stages"][1]["weights_bytes"]  # toy-image reads more
+
+
 def test_shots_take_as_long_as_all_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
