@@ -29,13 +29,15 @@ async def unless_stopped(work: Awaitable[T], job: Job, context: JobContext) -> T
     """
     values: list[T] = []
     errors: list[Exception] = []  # collected, as a task group wraps what it raises
-    working = anyio.CancelScope()
+    working, ended = anyio.CancelScope(), anyio.Event()
 
     async def watch() -> None:
         try:
             while not _is_new_stop(job, context):
                 # Not by the context's clock: what is waited for takes its time outside of it.
-                await anyio.sleep(context.poll_times.look)
+                with anyio.move_on_after(context.poll_times.look):
+                    await ended.wait()
+                    return
         except JournalError as error:
             errors.append(error)
         working.cancel()
@@ -47,7 +49,7 @@ async def unless_stopped(work: Awaitable[T], job: Job, context: JobContext) -> T
                 values.append(await work)
             except Exception as error:
                 errors.append(error)
-        watching.cancel_scope.cancel()
+        ended.set()  # to cancel the watch would swallow a cancellation of this task, on Python 3.10
     failure = errors[0] if errors else None
     if isinstance(failure, JournalError):
         raise failure

@@ -48,6 +48,26 @@ def test_an_error_comes_out_as_it_is(job: Job, context: JobContext) -> None:
         waited(fail(), job, context)
 
 
+@pytest.mark.parametrize("turns", range(12))
+def test_a_cancelled_task_ends_whenever_it_is_cancelled(turns: int, job: Job, context: JobContext) -> None:
+    """At the end of what is waited for too, which Python 3.10 cannot tell from a scope that is cancelled."""
+
+    async def looks() -> None:
+        while True:
+            await unless_stopped(asyncio.sleep(0), job, context)
+
+    async def cancelled() -> None:
+        task = asyncio.ensure_future(looks())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=1)
+        assert done, "it goes on"
+        assert task.cancelled()
+
+    asyncio.run(cancelled())
+
+
 def test_a_stop_waits_until_what_it_ends_has_ended(job: Job, context: JobContext) -> None:
     ended: list[str] = []
 
