@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -14,6 +15,7 @@ import torch
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.embedded.toy_model import embedded_loras
 from wan_duet.pipelines.errors import RequestError
+from wan_duet.pipelines.generate import gpu_process
 from wan_duet.pipelines.generate.gpu_process import run_on_gpus
 from wan_duet.pipelines.generate.local_worker import LocalWorker
 from wan_duet.pipelines.interpolation.found_interpolators import Interpolators
@@ -107,3 +109,16 @@ def test_what_several_devices_cannot_do_is_refused_before_a_process_starts(
         run_on_gpus(
             replace(worker(), **changed), request, lambda _: tmp_path / "a.mp4", **{"gpus": TWO, **options}
         )
+
+
+@pytest.mark.parametrize(("device", "asked"), [("cuda", [7, "released"]), ("cpu", [])])
+def test_the_host_frees_its_gpu_for_the_ranks(device: str, asked: list[object]) -> None:
+    done: list[object] = []
+    memory = SimpleNamespace(
+        device=torch.device(device),
+        total_bytes=lambda: 7,
+        reserve=lambda size, _: done.append(size),
+        release=lambda: done.append("released"),
+    )
+    gpu_process._make_room(cast(LocalWorker, SimpleNamespace(memory=memory)))
+    assert done == asked
