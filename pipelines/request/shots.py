@@ -60,7 +60,9 @@ class FilmShot:
         return "image_url" in type(self.request).model_fields
 
     def finding(self, found: Finding) -> Finding:
-        """Return a finding of this shot's request as one of the whole."""
+        """Return a finding of this shot's request as one of the whole, under the field that was given."""
+        if found.field == "num_frames" and found.used is None and self.asked_s is not None:
+            found = replace(found, field="seconds", asked=self.asked_s)
         return replace(found, field=_of_shot(self.number, found.field))
 
 

@@ -178,6 +178,16 @@ def test_loras_of_shots_are_checked_for_every_runner() -> None:
     assert found.count("resolution") == 1
 
 
+@pytest.mark.parametrize(("length", "asked"), [({"seconds": 3}, 3.0), ({"num_frames": 33}, 33)])
+def test_a_length_that_a_provider_cannot_have_is_told_as_it_was_given(
+    length: dict[str, Any], asked: float
+) -> None:
+    report = check(parse("shots", {"shots": [{"prompt": "a", **length}]}), "novita")
+    (name,) = length
+    refused = [(found.field, found.asked) for found in report.findings if found.status == "impossible"]
+    assert refused == [(f"shots[0].{name}", asked)]
+
+
 def test_novita_names_the_join_that_it_cannot_make() -> None:
     report = check(parse("shots", {"storyboard": "a | continue: b"}), "novita")
     assert [problem.field for problem in report.problems] == ["shots[1].join"]
