@@ -35,7 +35,7 @@ def test_files(root: Path, file: str) -> tuple[list[str], list[str]]:
     room, _, _ = file.removeprefix("pipelines/").rpartition("/")
     name = "[.]".join(Path(file).with_suffix("").parts)
     package, _, module = name.rpartition("[.]")
-    imports = re.compile(rf"{name}\b|from wan_duet[.]{package} import [^\n]*\b{module}\b")
+    imports = re.compile(rf"{name}\b|from wan_duet[.]{package} import (\([^)]*|[^\n]*)\b{module}\b")
     folder = root / "tests" / room
     every = sorted((folder if folder.is_dir() else root / "tests").rglob("test_*.py"))
     usable = [one for one in every if not {"host", "golden", "embedded"} & set(one.relative_to(root).parts)]

@@ -122,3 +122,7 @@ def test_the_host_frees_its_gpu_for_the_ranks(device: str, asked: list[object]) 
     )
     gpu_process._make_room(cast(LocalWorker, SimpleNamespace(memory=memory)))
     assert done == asked
+
+
+def test_ranks_that_end_may_wait_for_each_other_twice() -> None:
+    assert 2 * 20 < gpu_process._END_S <= 120  # seconds; 20 each in `run_ranks`
